@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 
 from agent import descriptors
 from agent.carried import in_thread
@@ -30,6 +31,9 @@ from pipelines_schema.contract import (
 )
 
 logger = logging.getLogger(__name__)
+
+POLLED_KNOWN = 1000
+"""Far more than come between two answers of which one is late."""
 
 
 class Intake:
@@ -63,6 +67,12 @@ class Intake:
         self._accepted = accepted
         self._accepting = 0
         self._begun = 0
+        self._polled: OrderedDict[LeaseRef, bool] = OrderedDict()
+        """What answers to polls brought last, which may come once more, and whether it was taken:
+        what was not goes to somebody else, so it is never begun later, either."""
+        self._declined: list[LeaseRef] = []
+        self._over: list[LeaseRef] = []
+        self._in_hand: set[LeaseRef] = set()
         self.none_accepting = asyncio.Event()
         """Set while no offer is on its way to becoming a step."""
         self.none_accepting.set()
@@ -105,7 +115,11 @@ class Intake:
         return sum(work.has_slot for work in self._leases) + self._accepting
 
     async def take_offers(self, offers: Sequence[Offer]) -> None:
+        """Those that there are no slots for any more are declined."""
         free = self.free_slots(None)
+        self._declined += [
+            LeaseRef(step_id=offer.step_id, epoch=offer.epoch) for offer in offers[free:]
+        ]
         await asyncio.gather(*[self._take(offer) for offer in offers[:free]])
 
     async def _take(self, offer: Offer) -> None:
@@ -113,16 +127,66 @@ class Intake:
         lease = LeaseRef(step_id=offer.step_id, epoch=offer.epoch)
         if lease in self._leases or not is_safe_name(offer.step_id):
             return
-        self._accepting += 1
-        self.none_accepting.clear()
         credential = self._client.credential
-        try:
+        with self._one_more_accepting():
             if not await self._earlier_attempts_over(offer):
                 return
             sent_at = boot_clock()
             spec = await self._accept(lease, offer.accept_within_seconds)
             if spec is not None:
                 await self._begin(spec, sent_at, credential)
+
+    def in_hand(self) -> list[LeaseRef]:
+        """What came begun and is not in the lease table yet: to be named like what is."""
+        return list(self._in_hand)
+
+    def over(self) -> list[LeaseRef]:
+        """What came once more since this was asked last, and is done with here: to be named once,
+        else it would come with each further answer, should the coordinator not know that."""
+        over, self._over = self._over, []
+        return over
+
+    def declined(self) -> list[LeaseRef]:
+        """Since this was asked last; one that comes again is declined again."""
+        declined, self._declined = self._declined, []
+        return declined
+
+    async def take_begun(self, specs: Sequence[StepSpec], sent_at: float, credential: str) -> None:
+        """Begin what came with the answer to a poll, by that credential; their leases count from
+        `sent_at`."""
+        await asyncio.gather(*[self._take_begun(spec, sent_at, credential) for spec in specs])
+
+    async def _take_begun(self, spec: StepSpec, sent_at: float, credential: str) -> None:
+        lease = LeaseRef(step_id=spec.step_id, epoch=spec.epoch)
+        if lease in self._leases or lease in self._in_hand:
+            return
+        if self._polled.get(lease):
+            self._over.append(lease)
+            return
+        has_begun = lease not in self._polled and self._may_take(spec)
+        self._polled[lease] = has_begun
+        if len(self._polled) > POLLED_KNOWN:
+            self._polled.popitem(last=False)
+        if has_begun:
+            self._in_hand.add(lease)
+            with self._one_more_accepting():
+                try:
+                    has_begun = await self._begin(spec, sent_at, credential)
+                finally:
+                    self._in_hand.discard(lease)
+        if not has_begun:
+            self._polled[lease] = False
+            self._declined.append(lease)
+
+    def _may_take(self, spec: StepSpec) -> bool:
+        return is_safe_name(spec.step_id) and self.free_slots(None) > 0
+
+    @contextlib.contextmanager
+    def _one_more_accepting(self) -> Iterator[None]:
+        self._accepting += 1
+        self.none_accepting.clear()
+        try:
+            yield
         finally:
             self._accepting -= 1
             if not self._accepting:

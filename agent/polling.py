@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from agent.coordinator_client import CoordinatorClient
 from agent.coordinator_errors import CoordinatorError, CredentialRefusedError
@@ -13,7 +13,7 @@ from agent.disks import DiskSpace
 from agent.engines.protocol import Engine
 from agent.intake import Intake
 from agent.kept_artifacts import KeptArtifacts
-from agent.lease import LeaseTable
+from agent.lease import LeaseTable, boot_clock
 from agent.retries import keep_trying, pause_until
 from agent.settings import AgentSettings
 from agent.sources import Sources
@@ -33,6 +33,13 @@ IMAGE_CAPABILITIES = [
 """An engine that builds images runs them, too."""
 QUICK_ANSWER_SECONDS = 0.2
 """A poll that is answered sooner, with nothing in the answer, is followed by a pause."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    at: float
+    """By the boot clock."""
+    credential: str
 
 
 class Polling:
@@ -85,17 +92,17 @@ class Polling:
     async def _poll(self) -> None:
         """Ask once, and do what is answered. Raises CoordinatorError."""
         self._poll_again.clear()
-        started = time.monotonic()
+        disk = await asyncio.to_thread(self._look_at_disk)
+        sent = _Sent(at=boot_clock(), credential=self._client.credential)
         try:
-            disk = await asyncio.to_thread(self._look_at_disk)
-            answer = await self._poll_until_stale(self._poll_request(disk))
+            answer = await self._poll_until_stale(self._poll_request(disk), sent)
         except CredentialRefusedError as error:
             await self._sign_in_again(error.credential)
             return
         if answer is not None:
-            await self._follow(answer, time.monotonic() - started)
+            await self._follow(answer, sent)
 
-    async def _poll_until_stale(self, request: PollRequest) -> PollResponse | None:
+    async def _poll_until_stale(self, request: PollRequest, sent: _Sent) -> PollResponse | None:
         """The answer, or None if what the poll says of this agent is no longer true.
 
         A poll that is no longer true is not broken off, since its answer may be on the way with
@@ -112,12 +119,12 @@ class Polling:
             waking.cancel()
         if polling.done():
             return polling.result()
-        hearing = asyncio.create_task(self._hear_out(polling))
+        hearing = asyncio.create_task(self._hear_out(polling, sent))
         self.superseded.add(hearing)
         hearing.add_done_callback(self.superseded.discard)
         return None
 
-    async def _hear_out(self, polling: asyncio.Task[PollResponse]) -> None:
+    async def _hear_out(self, polling: asyncio.Task[PollResponse], sent: _Sent) -> None:
         """Take what a superseded poll still brings."""
         try:
             async with asyncio.timeout(SUPERSEDED_POLL_SECONDS):
@@ -127,9 +134,11 @@ class Polling:
         except CoordinatorError as error:
             logger.info("a superseded poll failed: %s", error)
             return
+        await self._take_begun(answer, sent)
         self._obey(answer)
         if answer.offers:
             await self._intake.take_offers(answer.offers)
+        if answer.offers or answer.begun:
             self._poll_again.set()
 
     def _look_at_disk(self) -> DiskSpace:
@@ -142,7 +151,7 @@ class Polling:
         return PollRequest(
             labels=dict(self._settings.labels),
             free=self._intake.free_slots(disk),
-            leases=self._leases.refs(),
+            leases=[*self._leases.refs(), *self._intake.in_hand(), *self._intake.over()],
             disk={
                 "freeBytes": disk.free,
                 "totalBytes": disk.total,
@@ -160,15 +169,23 @@ class Polling:
             warm=self._sources.warm(),
             seen=self._seen,
             instance=self._instance,
+            takes_begun=True,
+            declined=self._intake.declined(),
         )
 
-    async def _follow(self, answer: PollResponse, seconds: float) -> None:
+    async def _take_begun(self, answer: PollResponse, sent: _Sent) -> None:
+        """Before the answer is obeyed, which may have a cancel of what it brings."""
+        await self._intake.take_begun(answer.begun, sent.at + answer.held_seconds, sent.credential)
+
+    async def _follow(self, answer: PollResponse, sent: _Sent) -> None:
+        seconds = boot_clock() - sent.at
         self._seen = answer.seen
+        await self._take_begun(answer, sent)
         self._obey(answer)
         if answer.drain and self._settings.by_itself:
             self._drain()
         if answer.offers:
             # Accepted before the next poll, which then says what is really held and free.
             await self._intake.take_offers(answer.offers)
-        elif seconds < QUICK_ANSWER_SECONDS and not answer.cancels and not answer.lost:
+        elif seconds < QUICK_ANSWER_SECONDS and not (answer.begun or answer.cancels or answer.lost):
             await pause_until(self._poll_again, QUICK_ANSWER_SECONDS)

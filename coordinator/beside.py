@@ -27,6 +27,7 @@ from coordinator.services.logs.logs import Logs
 from coordinator.services.others import LeftToTheLeader, Others
 from coordinator.services.people.accounts import Accounts
 from coordinator.services.people.logins import Logins
+from coordinator.services.steps.begun_with_polls import BegunWithPolls
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.reports import Reports
 from coordinator.services.steps.runner import Runner
@@ -85,6 +86,7 @@ async def open_desk_app(core: Core, clock: Callable[[], float]) -> AsyncIterator
     core.generations.current = await core.database.read(stored_generations.newest_generation)
     dispatch, folding = Dispatch(core, clock), Folding(core)
     worker = Runner(core, dispatch, StepSpecs(core), on_begin=[partial(retire_older, core)])
+    dispatch.begin_with_polls(BegunWithPolls(core, worker))
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[CORE] = core
     waits.set_up(app)

@@ -87,6 +87,7 @@ from coordinator.services.pushes.followings import Followings
 from coordinator.services.pushes.ingest import Ingest
 from coordinator.services.pushes.lfs import Lfs
 from coordinator.services.pushes.push_retries import PushRetries
+from coordinator.services.steps.begun_with_polls import BegunWithPolls
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.fetched_objects import FetchedObjects
 from coordinator.services.steps.reports import Reports
@@ -222,6 +223,7 @@ async def open_services(
         accounts = Accounts(core, Logins(core))
         ingest, credentials = Ingest(core, dispatch, BegunPushes(core)), Credentials(core)
         runner = Runner(core, dispatch, StepSpecs(core), on_begin=[partial(retire_older, core)])
+        dispatch.begin_with_polls(BegunWithPolls(core, runner))
         forge_source = ForgeSource(core, credentials)
         builds, sources = Builds(core, dispatch, forge_source), ImageSources(core)
         deliveries = Deliveries(core, ingest, forge_source)

@@ -136,23 +136,16 @@ class PollRequest(WireModel):
     instance: str | None = Field(default=None, max_length=100)
     """Of this process of the agent. What an earlier one held and this one does not name in
     `leases` is lost. Who names an instance ends a script by itself when its lease is over."""
+    takes_begun: bool = False
+    """The answer may bring `begun`; only with an `instance`."""
+    declined: list[LeaseRef] = []
+    """What this process was given and has not begun, and will not begin."""
 
 
 class Offer(WireModel):
     step_id: str
     epoch: int
     accept_within_seconds: float = ACCEPT_WITHIN_SECONDS
-
-
-class PollResponse(WireModel):
-    offers: list[Offer] = []
-    cancels: list[LeaseRef] = []
-    lost: list[LeaseRef] = []
-    """Leases that are no longer the agent's: it kills that work and forgets it."""
-    lost_because: str | None = None
-    """For people, where there is more to say than that it was silent."""
-    drain: bool = False
-    seen: str = ""
 
 
 class RenewRequest(WireModel):
@@ -306,6 +299,23 @@ class StepSpec(WireModel):
     """The coordinator takes and gives artifacts in batches, and keeps links and folders."""
     token: str
     """A token for this attempt alone: source, artifacts, log."""
+
+
+class PollResponse(WireModel):
+    offers: list[Offer] = []
+    begun: list[StepSpec] = []
+    """Accepted already: these run. Told with each answer until a poll or a renewal names them, so
+    that what the agent has had before comes once more where two answers were on their way."""
+    held_seconds: float = Field(default=0.0, ge=0)
+    """How long the poll had been here when the leases of `begun` began: they count from when it was
+    sent and this much more."""
+    cancels: list[LeaseRef] = []
+    lost: list[LeaseRef] = []
+    """Leases that are no longer the agent's: it kills that work and forgets it."""
+    lost_because: str | None = None
+    """For people, where there is more to say than that it was silent."""
+    drain: bool = False
+    seen: str = ""
 
 
 class NextStep(WireModel):

@@ -53,7 +53,8 @@ class Step:
     spec: dict[str, Any]
     step_id: str
     state: str = "ready"
-    """ready, offered, running or done; `next`: waits for a completion that asks for another."""
+    """ready, offered, running or done; `next`: waits for a completion that asks for another;
+    `begins`: for a poll that is answered with what has begun."""
     epoch: int = 0
     log: bytearray = field(default_factory=bytearray)
     frames: list[log_frames.Frame] = field(default_factory=list)
@@ -63,6 +64,11 @@ class Step:
     completion: CompleteRequest | None = None
     completions: int = 0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    given_to_a_poll: bool = False
+    """And not named since."""
+    declined: int = 0
+    told: int = 0
+    """How many answers to polls brought it begun."""
     started: asyncio.Event = field(default_factory=asyncio.Event)
     logged: asyncio.Event = field(default_factory=asyncio.Event)
     first_log_at: float | None = None
@@ -108,6 +114,8 @@ class FakeCoordinator:
         self._changed = asyncio.Condition()
         self._polling = 0
         self._poll_number = 0
+        self.lose_answers = 0
+        """How many answers to polls, of those that bring begun steps, never arrive."""
         self.poll_answer_delay = 0.0
         """How long an answer is on its way after it was decided."""
         self._runner: web.AppRunner | None = None
@@ -129,6 +137,13 @@ class FakeCoordinator:
         """A step that comes with the answer to a completion."""
         step = self.add_step(script)
         step.state = "next"
+        return step
+
+    def add_begun(self, script: str) -> Step:
+        """A step that runs as soon as a poll is answered with it, and comes with each answer until
+        it is named, done or declined."""
+        step = self.add_step(script)
+        step.state = "begins"
         return step
 
     def cancel(self, step: Step) -> None:
@@ -225,6 +240,7 @@ class FakeCoordinator:
             return _error(401, "no such agent")
         poll = PollRequest.model_validate(await request.json())
         self.polls.append(poll)
+        self._take_declined(poll)
         number = self._poll_number = self._poll_number + 1
         self._polling += 1
         try:
@@ -248,6 +264,10 @@ class FakeCoordinator:
                 if number != self._poll_number:
                     return web.json_response(PollResponse(seen=poll.seen).to_json())
                 answer = self._news(poll).to_json()
+                if self.lose_answers and answer.get("begun"):
+                    self.lose_answers -= 1
+                    assert request.transport is not None
+                    request.transport.abort()
         finally:
             self._polling -= 1
         await asyncio.sleep(self.poll_answer_delay)
@@ -255,7 +275,37 @@ class FakeCoordinator:
 
     def _has_news(self, poll: PollRequest) -> bool:
         news = self._news(poll, look=True)
-        return bool(news.offers or news.cancels or news.lost or (news.drain and not poll.seen))
+        return bool(
+            news.offers or news.begun or news.cancels or news.lost or (news.drain and not poll.seen)
+        )
+
+    def _take_declined(self, poll: PollRequest) -> None:
+        for lease in poll.declined:
+            step = self.steps[lease.step_id]
+            if step.epoch != lease.epoch:
+                continue
+            if step.given_to_a_poll and step.state == "running":
+                step.state, step.given_to_a_poll = "begins", False
+                step.declined += 1
+            elif step.state == "offered":
+                step.state = "ready"
+                step.declined += 1
+
+    def _begun(self, poll: PollRequest, *, look: bool) -> list[StepSpec]:
+        for lease in poll.leases:
+            self.steps[lease.step_id].given_to_a_poll = False
+        untold = [step for step in self.steps.values() if step.given_to_a_poll]
+        untold = [step for step in untold if step.state == "running"]
+        new = [step for step in self.steps.values() if step.state == "begins"]
+        new = new[: max(poll.free - len(untold), 0)]
+        if not look:
+            for step in new:
+                step.epoch += 1
+                step.state, step.given_to_a_poll = "running", True
+                step.started.set()
+            for step in untold + new:
+                step.told += 1
+        return [self._spec(step) for step in untold + new]
 
     def _news(self, poll: PollRequest, *, look: bool = False) -> PollResponse:
         # Offers not yet accepted count against `free`.
@@ -277,7 +327,14 @@ class FakeCoordinator:
         seen = f"c{cancels[0].step_id}" if cancels else poll.seen
         if self.drain:
             seen = "drain"
-        return PollResponse(offers=offers, cancels=cancels, lost=lost, drain=self.drain, seen=seen)
+        return PollResponse(
+            offers=offers,
+            begun=self._begun(poll, look=look),
+            cancels=cancels,
+            lost=lost,
+            drain=self.drain,
+            seen=seen,
+        )
 
     async def _renew(self, request: web.Request) -> web.Response:
         if _token(request) not in self.agents:

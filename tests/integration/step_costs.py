@@ -22,11 +22,10 @@ BUILDS = 10
 MOST_STATEMENTS_OF_A_STEP = 12
 """Of a chain: its predecessor's end, its own begin and its spec. One of them is for its image, and
 one for what its dependency left."""
-MOST_STATEMENTS_OF_A_BUILD = 29
-"""Of one step: made, told with its steps, offered, accepted, described, ended; two for its
-image."""
-MOST_COMMITS_OF_A_BUILD = 4
-"""Made, offered, accepted, ended."""
+MOST_STATEMENTS_OF_A_BUILD = 27
+"""Of one step: made, told with its steps, begun, described, ended; two for its image."""
+MOST_COMMITS_OF_A_BUILD = 3
+"""Made, begun, ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +81,14 @@ async def costs_of_a_build(coordinator: Coordinator) -> Costs:
     agent, project = await admin.new_agent(), await admin.new_project()
     workflow_id = await admin.new_workflow(project, step_of("only"))
     sent: list[str] = []
+
+    async def take() -> Any:
+        """As our agents do: what begins with the answer."""
+        answer = await agent.poll(instance="one", takesBegun=True)
+        return answer["begun"][0]
+
     for number in range(BUILDS + 1):
-        taking = asyncio.create_task(agent.take())
+        taking = asyncio.create_task(take())
         await asyncio.sleep(0.05)
         with collected() as statements:
             await admin.post(f"/api/projects/{project['id']}/builds", {"workflowId": workflow_id})

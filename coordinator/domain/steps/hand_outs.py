@@ -108,6 +108,12 @@ class HandOut:
     confirmed: bool = True
     """False for one that was handed over with an answer, until its holder has named it: the answer
     may never have arrived, or its reader have died before it wrote it down."""
+    with_polls: bool = False
+    """It runs since a poll was to be answered with it, and is told with each further poll of that
+    process until that names it: the answer may never have arrived."""
+    told_until: float = 0.0
+    """By then an agent that polls has had it, or never will: it is left to the term that the last
+    answer gave it."""
     disowned: bool = False
     """Its holder speaks and does not know it, unconfirmed as it is: nobody ever had it. One that
     falls silent instead may have begun it."""
@@ -138,8 +144,20 @@ class HandOuts:
     def held_by(self, holder: str) -> Sequence[HandOut]:
         return tuple(self._by_holder.get(holder, {}).values())
 
-    def offers_to(self, holder: str) -> int:
-        return sum(1 for held in self._by_holder.get(holder, {}).values() if not held.runs)
+    def unheard_by(self, holder: str) -> int:
+        """How many of its slots it may not know to be taken."""
+        its = self._by_holder.get(holder, {}).values()
+        return sum(1 for held in its if not held.runs or held.with_polls)
+
+    def to_be_told(self, holder: str, instance: str, now: float) -> Sequence[HandOut]:
+        """Of that process, with the answer to its poll, once what that names was renewed."""
+        its = [one for one in self.held_by(holder) if one.with_polls and not one.disowned]
+        return [one for one in its if one.instance == instance and now < one.told_until]
+
+    def of_unknown_processes(self, holder: str, named: Collection[Lease]) -> Sequence[HandOut]:
+        """What runs of before this coordinator knew it, and is not named."""
+        its = self.held_by(holder)
+        return [one for one in its if one.runs and one.instance is None and one.lease not in named]
 
     def cancels_of(self, holder: str) -> Sequence[HandOut]:
         return [held for held in self.held_by(holder) if held.cancel_sequence is not None]
@@ -160,6 +178,7 @@ class HandOuts:
     def begin(self, hand_out: HandOut, now: float) -> None:
         """It runs: its term begins. Repeated, it keeps a cancel that its agent may not know of."""
         known = self._by_step.get(hand_out.step_id)
+        hand_out = replace(hand_out, told_until=now + hand_out.lease_seconds)
         if known is not None and known.epoch == hand_out.epoch:
             state = advance_hand_out(known.state, HandOutEvent.ACCEPT)
             hand_out = replace(
@@ -167,6 +186,7 @@ class HandOuts:
                 state=state or HandOutState.RUNNING,
                 instance=hand_out.instance or known.instance,
                 confirmed=known.confirmed,
+                with_polls=known.with_polls,
                 cancel_sequence=known.cancel_sequence,
             )
         self._keep(replace(hand_out, deadline=now + _term(hand_out)))
@@ -196,9 +216,31 @@ class HandOuts:
             elif held.expiry is not None and not held.expiry.withdraw():
                 lost.append(lease)  # too late: the database is being told
             elif held.runs:
-                renewed = replace(held, deadline=now + _term(held), expiry=None, confirmed=True)
-                self._keep(renewed)
+                renewed = replace(held, deadline=now + _term(held), expiry=None)
+                self._keep(replace(renewed, confirmed=True, with_polls=False, disowned=False))
         return lost
+
+    def tell_again(self, lease: Lease, instance: str, now: float) -> bool:
+        """A poll of that process is answered with it, maybe once more: its term begins. False where
+        it is over by then."""
+        held = self._by_step.get(lease[0])
+        if held is None or held.lease != lease or not held.runs or held.disowned:
+            return False
+        if held.expiry is not None and not held.expiry.withdraw():
+            return False
+        term = now + _term(held)
+        self._keep(replace(held, instance=instance, with_polls=True, deadline=term, expiry=None))
+        return True
+
+    def decline(self, holder: str, instance: str, leases: Iterable[Lease], now: float) -> None:
+        """The process has not begun what it was given, and will not."""
+        for lease in leases:
+            held = self._by_step.get(lease[0])
+            if held is None or (held.lease, held.holder) != (lease, holder):
+                continue
+            unnamed = not held.runs or held.with_polls or not held.confirmed
+            if held.instance == instance and held.expiry is None and unnamed:
+                self._keep(replace(held, deadline=now, disowned=held.runs))
 
     def cancel(self, build_id: str, now: float, *, spared: Collection[str] = ()) -> Collection[str]:
         """Open offers of the build end; holders of what runs are to be told. Those holders. Steps
@@ -270,7 +312,8 @@ class HandOuts:
         for held in tuple(self._by_step.values()):
             if held.expiry is None or held.expiry.withdraw():
                 term = _term(held) if held.runs else self._accept_seconds
-                self._keep(replace(held, deadline=max(held.deadline, now + term), expiry=None))
+                deadline, told = max(held.deadline, now + term), now + held.lease_seconds
+                self._keep(replace(held, deadline=deadline, told_until=told, expiry=None))
 
     def due(self, now: float) -> Sequence[HandOut]:
         """Those whose time is over, each with its expiry begun: the database is to be told."""

@@ -67,6 +67,8 @@ class WaitingAgent:
     name: str = ""
     disk: AgentDisk | None = None
     """None where it says nothing of it."""
+    process: str | None = None
+    """That takes steps which have begun; None of one that takes offers alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,8 @@ async def move_step(
     if state in _WAITS:
         values |= {"ready_at": now, "holder": None, "lease_seconds": None}
         if event is not StepEvent.EXPIRE:  # which would let an agent that never accepts prolong it
-            values["queue_until"] = now + timedelta(seconds=_most_seconds(core, step, state))
+            until = now + timedelta(seconds=_most_seconds(core, step, state))
+            values.setdefault("queue_until", until)
     if state is StepState.RUNNING and step.started_at is None:
         values["started_at"] = now
     await stored_steps.update_step(connection, step.id, state=state.value, **values)

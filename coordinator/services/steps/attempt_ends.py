@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from coordinator.domain.lifecycle import StepEvent, StepState, advance_step
 from coordinator.domain.model import Attempt, Step
@@ -43,7 +44,10 @@ async def resume(core: Core, connection: AsyncConnection, step: Step, attempt: A
 async def take_back(core: Core, connection: AsyncConnection, step: Step, attempt: Attempt) -> None:
     """The hand-out never reached anybody: the step is as before, but for its epoch."""
     await stored_attempts.delete_attempt(connection, attempt)
-    await move_step(core, connection, step, StepEvent.RETRY, attempt=step.attempt - 1)
+    values: dict[str, Any] = {"attempt": step.attempt - 1}
+    if step.concurrency_group is None:  # else it waits for a place first
+        values["queue_until"] = step.queue_until
+    await move_step(core, connection, step, StepEvent.RETRY, **values)
     await stored.count_version(connection, step.build_id, now=core.now())
 
 

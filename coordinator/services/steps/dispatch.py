@@ -31,21 +31,23 @@ from coordinator.services.steps.homes import Homes
 from coordinator.services.steps.leases import Leases, boot_seconds
 from coordinator.services.steps.polls import Polls
 from coordinator.services.steps.presence import Presence
+from coordinator.services.steps.queue_loop import Begins, QueueLoop
 from coordinator.services.steps.queue_timeouts import QueueTimeouts
 from coordinator.services.steps.rounds import Offered, Rounds
+from coordinator.services.steps.told_again import ToldAgain
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.people import accounts as stored_accounts
 from coordinator.storage.steps import steps as stored_steps
 from coordinator.storage.steps.places import groups_in_line
 from coordinator.storage.steps.steps import steps_handed_out_at
-from coordinator.storage.trouble import tell_fault
 from pipelines_schema.contract import (
     GoodbyeRequest,
     PollRequest,
     PollResponse,
     RenewRequest,
     RenewResponse,
+    StepSpec,
 )
 
 log = structlog.get_logger()
@@ -75,12 +77,14 @@ class Dispatch:
             clock,
             wake=self.wake_here,
             moved=self.leases.moved,
+            told_again=ToldAgain(core, self._hand_outs, clock, self.leases.moved).tell,
             receive=self.homes.receive,
             still_runs=self._missed,
         )
+        self.has_left = self._polls.has_left
         self._rounds = Rounds(core.database, core.settings.project_max_running_steps)
+        self._loop = QueueLoop(core, self._polls, self._rounds, self._deliver)
         self._timeouts = QueueTimeouts(core, self._presence, self.wake)
-        self._wake = asyncio.Event()
         core.announcements.ready = self.wake
         core.announcements.cancelled = self.cancelled
 
@@ -122,6 +126,8 @@ class Dispatch:
         runs = step.state is StepState.RUNNING
         if known is None or known.epoch < step.epoch or (runs and not known.runs):
             self._take_up(step)
+            if runs and (known is None or known.epoch < step.epoch):
+                self._polls.tell(step.holder or "")  # it may be for the next poll to tell
         elif runs and step.cancel_requested_by is not None and known.cancel_sequence is None:
             self._hand_outs.cancel_one(step.id, self._clock())
             self._polls.tell(known.holder)
@@ -130,18 +136,16 @@ class Dispatch:
     async def _count_anew(self, build_id: str) -> None:
         """Whatever made its counts wrong: it must not wait for nothing."""
         log.error("a build's counts were wrong", build=build_id)
-        await self._core.database.write(
-            lambda connection: advance.settle_build(self._core, connection, build_id)
-        )
+        settle = partial(advance.settle_build, self._core, build_id=build_id)
+        await self._core.database.write(settle)
 
     async def _fill_places(self, account_id: str, group: str) -> None:
-        await self._core.database.write(
-            lambda connection: advance.fill_places(self._core, connection, account_id, group)
-        )
+        fill = partial(advance.fill_places, self._core, account_id=account_id, group=group)
+        await self._core.database.write(fill)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._dispatch_forever(), name="dispatch")
+            tasks.create_task(self._loop.run(), name="dispatch")
             tasks.create_task(self.leases.run(), name="leases")
             tasks.create_task(self._timeouts.run(), name="queue timeouts")
             tasks.create_task(self.homes.run(), name="homes")
@@ -149,7 +153,7 @@ class Dispatch:
     async def run_beside(self) -> None:
         """As `run`, while another leads, which ends what nobody takes."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._dispatch_forever(), name="dispatch")
+            tasks.create_task(self._loop.run(), name="dispatch")
             tasks.create_task(self.leases.run(), name="leases")
             tasks.create_task(self.homes.run(), name="homes")
 
@@ -169,34 +173,8 @@ class Dispatch:
 
     def wake_here(self) -> None:
         """Something may be ready, or somebody waits here."""
-        self._wake.set()
+        self._loop.wake()
         self._timeouts.moved()
-
-    async def _dispatch_forever(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self._dispatch()
-            except Exception as error:  # a task root: one bad round must not stop the queue
-                tell_fault(log, "dispatch failed", error)
-                await asyncio.sleep(1)
-                self._wake.set()
-
-    async def _dispatch(self) -> None:
-        """Hand out until no slot is free or no queue has a step for one."""
-        waiting = self._polls.waiting()
-        if not waiting:
-            return
-        queues, busy = await self._core.database.read(
-            lambda connection: self._rounds.read_queues(connection, waiting)
-        )
-        if queues:
-            await self._core.database.write(
-                lambda connection: self._rounds.offer(connection, queues, waiting, busy),
-                committed=self._deliver,
-                locking=not self.limits_projects,
-            )
 
     def _hand_out(
         self,
@@ -252,6 +230,21 @@ class Dispatch:
         and nobody knows yet whether the answer arrives."""
         self._begin(step, instance=instance, confirmed=False)
 
+    # A step that begins with the answer to a poll
+
+    def begin_with_polls(self, begins: Begins) -> None:
+        """From now on: by then everything is offered."""
+        self._loop.begins = begins
+
+    def give(self, step: Step, agent: WaitingAgent, spec: StepSpec) -> None:
+        """It runs; its agent's poll is to be answered with it."""
+        instance, now = agent.process or "", self._clock()  # its lease is not to end after ours
+        self._begin(step, instance=instance, confirmed=False, with_polls=True)
+        if self.has_left(agent):
+            self._hand_outs.decline(step.holder or "", instance, [(step.id, step.epoch)], now)
+        else:
+            self._polls.give_begun(step.holder or "", instance, (spec, now))
+
     # What others tell us
 
     def begin(self, step: Step) -> None:
@@ -259,7 +252,14 @@ class Dispatch:
         self._polls.takes_a_slot(step.holder or "")
         self._begin(step)
 
-    def _begin(self, step: Step, *, instance: str | None = None, confirmed: bool = True) -> None:
+    def _begin(
+        self,
+        step: Step,
+        *,
+        instance: str | None = None,
+        confirmed: bool = True,
+        with_polls: bool = False,
+    ) -> None:
         hand_out = self._hand_out(
             step.id,
             step.build_id,
@@ -271,7 +271,7 @@ class Dispatch:
         if not may_run_again_when_lost(step.definition):
             waited = step.written.timeout_seconds + RESULT_GRACE_SECONDS
             hand_out = replace(hand_out, term_seconds=max(waited, hand_out.term_seconds))
-        hand_out = replace(hand_out, instance=instance, confirmed=confirmed)
+        hand_out = replace(hand_out, instance=instance, confirmed=confirmed, with_polls=with_polls)
         self._hand_outs.begin(hand_out, self._clock())
         if step.cancel_requested_by is not None:
             self._hand_outs.cancel_one(step.id, self._clock())

@@ -17,7 +17,7 @@ from coordinator.services.core import Core
 from coordinator.services.others import LeftToTheLeader
 from coordinator.services.steps.checked_report import CheckedReport
 from coordinator.services.steps.dispatch import Dispatch
-from coordinator.services.steps.runner import FreedSlot, HandedOver, Runner
+from coordinator.services.steps.runner import FreeSlot, HandedOver, Runner
 from coordinator.storage.connection import AsyncConnection
 from coordinator.storage.database import NotIsolated
 from coordinator.storage.trouble import tell_fault
@@ -35,19 +35,19 @@ class HandingOver:
     dispatch: Dispatch
     runner: Runner
 
-    def freed_slot(self, report: CheckedReport) -> FreedSlot | None:
+    def freed_slot(self, report: CheckedReport) -> FreeSlot | None:
         """None where no agent asks for another step."""
         asked, agent_id = report.request.next, report.principal.agent_id
         if asked is None or agent_id is None:
             return None
         agent = self.dispatch.may_hand_over_to(agent_id)
-        return None if agent is None else FreedSlot(agent=agent, instance=asked.instance)
+        return None if agent is None else FreeSlot(agent=agent, instance=asked.instance)
 
     async def with_the_end(
         self,
         connection: AsyncConnection,
         report: CheckedReport,
-        slot: FreedSlot,
+        slot: FreeSlot,
         attempt: Attempt,
         build: Build,
     ) -> HandedOver | None:
@@ -58,7 +58,6 @@ class HandingOver:
         try:
             return await self.runner.hand_over(
                 connection,
-                report.principal,
                 slot,
                 after=attempt,
                 build=build,
@@ -70,12 +69,12 @@ class HandingOver:
             raise NotHandedOver from error
 
     async def apart(
-        self, report: CheckedReport, slot: FreedSlot, attempt: Attempt
+        self, report: CheckedReport, slot: FreeSlot, attempt: Attempt
     ) -> HandedOver | None:
         """Once the attempt has ended, where nothing could be given with that."""
 
         async def hand_over(connection: AsyncConnection) -> HandedOver | None:
-            return await self.runner.hand_over(connection, report.principal, slot, after=attempt)
+            return await self.runner.hand_over(connection, slot, after=attempt)
 
         try:
             return await self.core.database.write(

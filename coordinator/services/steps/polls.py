@@ -29,12 +29,17 @@ from pipelines_schema.contract import (
     PollResponse,
     RenewRequest,
     RenewResponse,
+    StepSpec,
 )
 
 SEEN = re.compile(r"[0-9]{1,18}", re.ASCII)
 """A cursor of ours; any other is an agent that has seen nothing."""
 FIRST_POLL_LEAST = 0.2
 """Of the time that a poll is held: the shortest that an agent's first one is."""
+
+
+Begun = tuple[StepSpec, float]
+"""Of a step that runs, and when its lease began."""
 
 
 @dataclass(slots=True)
@@ -44,13 +49,26 @@ class Waiter:
     agent: WaitingAgent
     seconds: float
     """For how long, if nothing happens."""
+    came_at: float
     instance: str | None = None
     woken: Bell = field(default_factory=Bell)
     offers: list[Offer] = field(default_factory=list)
+    begun: list[StepSpec] = field(default_factory=list)
+    begun_at: float = 0.0
+    """When the first of their leases began."""
+
+    def give_begun(self, spec: StepSpec, since: float) -> None:
+        self.begun_at = min(self.begun_at, since) if self.begun else since
+        self.begun.append(spec)
 
 
 async def nowhere_else(_: AgentRecord) -> None:
     """There is one coordinator."""
+
+
+async def never_told(_agent: AgentRecord, _request: PollRequest) -> Sequence[Begun]:
+    """No step begins with the answer to a poll."""
+    return ()
 
 
 class Polls:
@@ -63,15 +81,17 @@ class Polls:
         *,
         wake: Callable[[], None],
         moved: Callable[[], None],
+        told_again: Callable[[AgentRecord, PollRequest], Awaitable[Sequence[Begun]]] = never_told,
         receive: Callable[[AgentRecord], Awaitable[None]] = nowhere_else,
         still_runs: Callable[[Step], None] = lambda step: None,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`receive` is called with each agent that asks, `still_runs` with what runs of its and was
-        not known here. `chance` gives numbers in [0, 1)."""
+        """`told_again` is asked with each poll what its answer has to bring once more, `receive` is
+        called with each agent that asks, `still_runs` with what runs of its and was not known here.
+        `chance` gives numbers in [0, 1)."""
         self._core, self._hand_outs, self._presence = core, hand_outs, presence
         self._clock, self._wake, self._moved, self._chance = clock, wake, moved, chance
-        self._receive, self._still_runs = receive, still_runs
+        self._told_again, self._receive, self._still_runs = told_again, receive, still_runs
         self._waiters: dict[str, Waiter] = {}
 
     # What dispatch asks
@@ -101,6 +121,20 @@ class Polls:
         waiter.woken.set()
         return True
 
+    def give_begun(self, holder: str, instance: str, begun: Begun) -> None:
+        """Answer the poll with a step that runs. Where it ended meanwhile, the next one of that
+        process is answered with it."""
+        waiter = self._waiter(holder)
+        if waiter is not None and waiter.instance == instance:
+            waiter.give_begun(*begun)
+            waiter.woken.set()
+
+    def has_left(self, agent: WaitingAgent) -> bool:
+        """The process said goodbye, or was sent away: no poll of it is answered any more."""
+        if self._presence.has_ended(agent.agent_id, agent.process):
+            return True
+        return agent.agent_id not in self._waiters and not self._presence.has_said(agent.agent_id)
+
     def takes_a_slot(self, holder: str) -> None:
         """The poll that waits may have been sent before this was accepted; the next one knows."""
         if waiter := self._waiter(holder):
@@ -117,10 +151,10 @@ class Polls:
     def _effective(self, waiter: Waiter) -> WaitingAgent:
         if self._presence.is_paused(waiter.agent.agent_id):
             return replace(waiter.agent, free=0)
-        offered = self._hand_outs.offers_to(holder_of(waiter.agent.agent_id))
-        if not offered:  # of a thousand idle agents each poll looks at all of them
+        unheard = self._hand_outs.unheard_by(holder_of(waiter.agent.agent_id))
+        if not unheard:  # of a thousand idle agents each poll looks at all of them
             return waiter.agent
-        return replace(waiter.agent, free=max(waiter.agent.free - offered, 0))
+        return replace(waiter.agent, free=max(waiter.agent.free - unheard, 0))
 
     # What agents ask
 
@@ -129,24 +163,29 @@ class Polls:
         await self._receive(agent)
         await self._heard_of(agent, request.instance)
         seen = int(request.seen) if SEEN.fullmatch(request.seen) else 0
+        came_at = self._clock()
         lost = await self._renew(agent, request)
+        told = await self._told_again(agent, request)
         if self._presence.has_ended(agent.id, request.instance):
             return PollResponse(seen=request.seen)
-        waiter = self._wait_as(agent, request)
-        del agent, request  # a thousand of them are megabytes
+        waiter = self._wait_as(agent, request, came_at)
+        for begun in told:
+            waiter.give_begun(*begun)
+        del agent, request, told  # a thousand of them are megabytes
         return await self._hold(waiter, seen, lost)
 
     async def _hold(self, waiter: Waiter, seen: int, lost: list[LeaseRef]) -> PollResponse:
         agent_id, instance = waiter.agent.agent_id, waiter.instance
         try:
             is_told = self._presence.is_to_be_drained(agent_id, instance)
-            if not lost and not self._news_for(agent_id, seen) and not is_told:
+            if not (lost or waiter.begun or self._news_for(agent_id, seen) or is_told):
                 if waiter.agent.free:
                     self._wake()
                 # One event for all, and no task for it: a thousand polls are held at a time.
                 with self._core.news.ring(waiter.woken, "closing"):
                     await wait_for(waiter.woken, waiter.seconds)
             offers, waiter.offers = waiter.offers, []
+            begun, waiter.begun = waiter.begun, []
         finally:
             if self._waiters.get(agent_id) is waiter:
                 del self._waiters[agent_id]
@@ -155,6 +194,8 @@ class Polls:
         cancels = self._hand_outs.cancels_of(holder_of(agent_id))
         return PollResponse(
             offers=offers,
+            begun=begun,
+            held_seconds=max(waiter.begun_at - waiter.came_at, 0.0),
             cancels=[_lease(item) for item in cancels],
             lost=lost,
             lost_because=await self._why_lost(lost),
@@ -272,7 +313,7 @@ class Polls:
             return False
         return self._presence.is_only_process(agent_id, instance)
 
-    def _wait_as(self, agent: AgentRecord, request: PollRequest) -> Waiter:
+    def _wait_as(self, agent: AgentRecord, request: PollRequest, came_at: float) -> Waiter:
         waiting = WaitingAgent(
             agent_id=agent.id,
             account_id=agent.account_id,
@@ -282,11 +323,15 @@ class Polls:
             capabilities=_capabilities(*request.capabilities),
             name=agent.name,
             disk=_disk_of(request),
+            process=request.instance if request.takes_begun else None,
         )
         if older := self._waiters.get(agent.id):
             older.woken.set()
         waiter = self._waiters[agent.id] = Waiter(
-            agent=waiting, seconds=self._hold_seconds(agent.id), instance=request.instance
+            agent=waiting,
+            seconds=self._hold_seconds(agent.id),
+            came_at=came_at,
+            instance=request.instance,
         )
         self._presence.says(waiting)
         return waiter
@@ -296,7 +341,8 @@ class Polls:
         return any((item.cancel_sequence or 0) > seen for item in cancels)
 
     def _give_back(self, offers: Sequence[Offer]) -> None:
-        """Offers whose poll broke off go to the next at once, not after the accept time."""
+        """Offers whose poll broke off go to the next at once, not after the accept time. What has
+        begun is told again: another poll may be answered with it by now."""
         for offer in offers:
             self._hand_outs.end_soon((offer.step_id, offer.epoch), self._clock())
         if offers:

@@ -30,7 +30,7 @@ from coordinator.services.steps.checked_report import CheckedReport, storable
 from coordinator.services.steps.dispatch import Dispatch
 from coordinator.services.steps.generating import Generating, ToBeRead
 from coordinator.services.steps.handing_over import HandingOver, NotHandedOver
-from coordinator.services.steps.runner import FreedSlot, HandedOver, Runner
+from coordinator.services.steps.runner import FreeSlot, HandedOver, Runner
 from coordinator.services.steps.splitting import Splitting
 from coordinator.storage.builds import builds as stored
 from coordinator.storage.connection import AsyncConnection
@@ -153,7 +153,7 @@ class Reports:
                 self.dispatch.wake()
         return finished
 
-    async def _write(self, report: CheckedReport, slot: FreedSlot | None) -> _Finished:
+    async def _write(self, report: CheckedReport, slot: FreeSlot | None) -> _Finished:
         return await self.core.database.write(
             partial(self._finish, report=report, slot=slot),
             committed=partial(self._committed, report, slot),
@@ -165,7 +165,7 @@ class Reports:
         return HandingOver(self.core, self.dispatch, self.runner)
 
     async def _finish(
-        self, connection: AsyncConnection, *, report: CheckedReport, slot: FreedSlot | None
+        self, connection: AsyncConnection, *, report: CheckedReport, slot: FreeSlot | None
     ) -> _Finished:
         await lock_step(connection, report.step_id)
         step, attempt = await self.runner.attempt_in(
@@ -218,7 +218,7 @@ class Reports:
         self,
         connection: AsyncConnection,
         report: CheckedReport,
-        slot: FreedSlot | None,
+        slot: FreeSlot | None,
         attempt: Attempt,
         verdict: Verdict,
         followed: advance.Followed,
@@ -259,9 +259,7 @@ class Reports:
         fault = await self.generating.add(connection, step, attempt, report.generated)
         return report if fault is None else report.failed(fault)
 
-    def _committed(
-        self, report: CheckedReport, slot: FreedSlot | None, finished: _Finished
-    ) -> None:
+    def _committed(self, report: CheckedReport, slot: FreeSlot | None, finished: _Finished) -> None:
         self.dispatch.ended(report.step_id, report.epoch)
         if finished.given is not None:
             self.runner.handed_over(finished.given)

@@ -29,6 +29,11 @@ class Rounds:
     most_of_a_project: int | None
     """That may be handed out at a time."""
 
+    @property
+    def counts_with_others(self) -> bool:
+        """Whether other coordinators hand out of what may be handed out at a time."""
+        return self.most_of_a_project is not None and self.database.is_shared
+
     async def read_queues(
         self, connection: AsyncConnection, waiting: Sequence[WaitingAgent]
     ) -> tuple[Sequence[Queue], Mapping[str, int]]:
@@ -63,8 +68,9 @@ class Rounds:
         """
         made: list[Offered] = []
         most = self.most_of_a_project
-        if most is not None and self.database.is_shared:
-            # Others may have handed out since: now nobody can, unless one of us is run again.
+        if most is not None:
+            # Another may have been handed out since, with the answer to a completion or by another
+            # coordinator: now nobody can, unless one of us is run again.
             busy = await stored.handed_out_per_project(connection)
         while assignments := assign(queues, waiting, busy, most_of_a_project=most):
             given, empty = await self._offer_each(connection, assignments)

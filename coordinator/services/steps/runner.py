@@ -16,7 +16,8 @@ from coordinator.domain.errors import (
 from coordinator.domain.lifecycle import StepEvent, StepState
 from coordinator.domain.model import Attempt, AttemptState, Build, Step
 from coordinator.domain.people.permissions import Principal, PrincipalKind, Right
-from coordinator.domain.steps.scheduling import WaitingAgent
+from coordinator.domain.steps.holders import holder_of
+from coordinator.domain.steps.scheduling import Queue, WaitingAgent
 from coordinator.domain.steps.script import bash_script
 from coordinator.services.audit import Deed
 from coordinator.services.core import Core
@@ -51,8 +52,8 @@ class _Begun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FreedSlot:
-    """Of an agent's process that reports on a step and asks for another."""
+class FreeSlot:
+    """Of an agent's process that polls, or reports on a step and asks for another."""
 
     agent: WaitingAgent
     instance: str
@@ -60,11 +61,11 @@ class FreedSlot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandedOver:
-    """A step that begins with the answer to a completion."""
+    """A step that begins with the answer to a completion, or to a poll."""
 
     begun: _Begun
     spec: StepSpec
-    slot: FreedSlot
+    slot: FreeSlot
 
 
 @dataclass(slots=True)
@@ -164,7 +165,7 @@ class Runner:
         principal: Principal,
         lease_seconds: float,
     ) -> _Begun:
-        attempt = self._new_attempt(step, principal, step.attempt + 1)
+        attempt = self._new_attempt(step, principal.holder, step.attempt + 1)
         await self._insert(connection, attempt)
         step = await advance.move_step(
             self.core,
@@ -190,18 +191,17 @@ class Runner:
 
     def _begun(self, begun: _Begun) -> None:
         self.dispatch.begin(begun.step)
-        self.core.meter.step_began(begun.step, self.core.now())
-        self.core.news.publish(build_topic(begun.step.build_id))
+        self._tell_begun(begun.step)
 
     def _new_attempt(
-        self, step: Step, principal: Principal, number: int, given_with: str | None = None
+        self, step: Step, holder: str, number: int, given_with: str | None = None
     ) -> Attempt:
         return Attempt(
             step_id=step.id,
             epoch=step.epoch,
             number=number,
             state=AttemptState.RUNNING,
-            holder=principal.holder,
+            holder=holder,
             exit_code=None,
             reason=None,
             log_bytes=None,
@@ -211,13 +211,12 @@ class Runner:
             given_with=given_with,
         )
 
-    # With the answer to a completion
+    # With an answer
 
     async def hand_over(
         self,
         connection: AsyncConnection,
-        principal: Principal,
-        slot: FreedSlot,
+        slot: FreeSlot,
         *,
         after: Attempt,
         build: Build | None = None,
@@ -229,18 +228,34 @@ class Runner:
         queue = await self.dispatch.choose(connection, slot.agent)
         if queue is None:
             return None
-        now, lease = self.core.now(), self.core.settings.lease_seconds
+        return await self.begin_next(
+            connection, queue, slot, given_with=after.id, build=build, only_of_it=only_of_it
+        )
+
+    async def begin_next(
+        self,
+        connection: AsyncConnection,
+        queue: Queue,
+        slot: FreeSlot,
+        *,
+        given_with: str,
+        build: Build | None = None,
+        only_of_it: bool = False,
+    ) -> HandedOver | None:
+        """The queue's next step, handed out and accepted. `given_with` says what its spec is the
+        answer to."""
+        holder = holder_of(slot.agent.agent_id)
         step = await begin_next(
             connection,
             queue,
-            principal.holder,
-            lease_seconds=lease,
-            now=now,
+            holder,
+            lease_seconds=self.core.settings.lease_seconds,
+            now=self.core.now(),
             build_id=build.id if build and only_of_it else None,
         )
         if step is None:
             return None
-        attempt = self._new_attempt(step, principal, step.attempt, given_with=after.id)
+        attempt = self._new_attempt(step, holder, step.attempt, given_with)
         await self._insert(connection, attempt)
         await tell_step(self.core, connection, step, StepState.READY)
         if build is None or step.build_id != build.id:
@@ -251,10 +266,18 @@ class Runner:
         return HandedOver(begun=_Begun(step=step), spec=spec, slot=slot)
 
     def handed_over(self, given: HandedOver) -> None:
-        """Once that is committed."""
+        """Once that is committed: it is told with the answer to a completion."""
         self.dispatch.hand_over(given.begun.step, given.slot.instance)
-        self.core.meter.step_began(given.begun.step, self.core.now())
-        self.core.news.publish(build_topic(given.begun.step.build_id))
+        self._tell_begun(given.begun.step)
+
+    def begun_with_poll(self, given: HandedOver) -> None:
+        """Once that is committed: it is told with the answer to a poll."""
+        self.dispatch.give(given.begun.step, given.slot.agent, given.spec)
+        self._tell_begun(given.begun.step)
+
+    def _tell_begun(self, step: Step) -> None:
+        self.core.meter.step_began(step, self.core.now())
+        self.core.news.publish(build_topic(step.build_id))
 
     async def given_with(self, principal: Principal, attempt: Attempt) -> StepSpec | None:
         """What the completion of that attempt was answered with, for as long as it runs."""

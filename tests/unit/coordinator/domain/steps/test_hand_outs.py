@@ -203,7 +203,7 @@ def test_a_hand_out_that_goes_to_another_is_no_longer_the_first_ones() -> None:
     held.begin(hand_out(epoch=1), now=0)
     held.offer(hand_out(epoch=2, holder=OTHER, running=False), now=1)
     assert held.held_by(AGENT) == ()
-    assert (held.offers_to(OTHER), held.offers_to(AGENT)) == (1, 0)
+    assert (held.unheard_by(OTHER), held.unheard_by(AGENT)) == (1, 0)
 
 
 def test_a_process_that_starts_anew_loses_what_it_does_not_name() -> None:
@@ -240,6 +240,100 @@ def test_a_process_that_polls_again_loses_nothing_it_has_just_accepted() -> None
     held.begin(hand_out(instance="one"), now=0)
     held.take_over(AGENT, "one", [], now=1)
     assert due(held, 1) == []
+
+
+def begun_with_a_poll(held: HandOuts, step: str = "s", instance: str = "one") -> None:
+    of = replace(hand_out(step, instance=instance), confirmed=False, with_polls=True)
+    held.begin(of, now=0)
+
+
+def told(held: HandOuts, instance: str = "one", now: float = 0) -> list[str]:
+    return [one.step_id for one in held.to_be_told(AGENT, instance, now)]
+
+
+def test_what_began_with_a_poll_is_told_until_it_is_named_and_takes_a_slot_till_then() -> None:
+    held = hand_outs()
+    begun_with_a_poll(held)
+    assert (told(held), told(held, "another")) == (["s"], [])
+    assert held.unheard_by(AGENT) == 1
+    assert held.tell_again(("s", 1), "one", now=TERM - 1)
+    assert due(held, TERM) == []
+    assert held.renew(AGENT, [("s", 1)], now=TERM) == []
+    assert (told(held), held.unheard_by(AGENT)) == ([], 0)
+
+
+def test_what_is_never_named_is_not_told_for_ever() -> None:
+    """Each answer gives it a new term, which the agent may count on: the last one ends."""
+    held = hand_outs()
+    begun_with_a_poll(held)
+    assert told(held, now=LEASE - 1) == ["s"]
+    assert held.tell_again(("s", 1), "one", now=LEASE - 1)
+    assert told(held, now=LEASE) == []
+    assert due(held, LEASE - 2 + TERM) == []
+    # While the coordinator was away nobody could be told.
+    held.begin_new_terms(LEASE)
+    assert told(held, now=2 * LEASE - 1) == ["s"]
+    [over] = held.due(LEASE + TERM)
+    assert not over.disowned
+
+
+def test_what_is_declined_is_over_at_once_and_nobody_ever_had_it() -> None:
+    held = hand_outs()
+    begun_with_a_poll(held)
+    held.decline(AGENT, "another", [("s", 1)], now=1)
+    held.decline(OTHER, "one", [("s", 1)], now=1)
+    held.decline(AGENT, "one", [("s", 2)], now=1)
+    assert held.due(1) == []
+    held.decline(AGENT, "one", [("s", 1)], now=1)
+    assert told(held) == []
+    assert not held.tell_again(("s", 1), "one", now=1)
+    [over] = held.due(1)
+    assert over.disowned
+    held.offer(hand_out("offered", instance="one", running=False), now=1)
+    held.decline(AGENT, "one", [("offered", 1)], now=2)
+    assert due(held, 2) == ["offered"]
+
+
+def test_what_is_named_after_all_is_its_agents() -> None:
+    held = hand_outs()
+    begun_with_a_poll(held)
+    held.take_over(AGENT, "two", [], now=1)
+    assert held.renew(AGENT, [("s", 1)], now=1) == []
+    [over] = held.due(1 + TERM)
+    assert not over.disowned
+
+
+def test_what_was_named_can_t_be_declined() -> None:
+    held = hand_outs()
+    begun_with_a_poll(held)
+    held.renew(AGENT, [("s", 1)], now=1)
+    held.decline(AGENT, "one", [("s", 1)], now=1)
+    assert held.due(1) == []
+
+
+def test_what_is_being_ended_is_not_told_again() -> None:
+    held = hand_outs()
+    begun_with_a_poll(held)
+    [over] = held.due(TERM)
+    assert over.expiry is not None
+    assert over.expiry.carry_out()
+    assert not held.tell_again(("s", 1), "one", now=TERM)
+    held.release("s", 1)
+    assert not held.tell_again(("s", 1), "one", now=TERM)
+
+
+def test_a_restart_knows_not_what_a_process_was_given_until_it_is_told() -> None:
+    held = hand_outs()
+    held.begin(hand_out(), now=0)
+    assert [one.step_id for one in held.of_unknown_processes(AGENT, [])] == ["s"]
+    assert held.of_unknown_processes(AGENT, [("s", 1)]) == []
+    assert told(held) == []
+    assert held.tell_again(("s", 1), "one", now=1)
+    assert told(held) == ["s"]
+    # It may have run: a later process that does not know it has lost it.
+    held.take_over(AGENT, "two", [], now=2)
+    [over] = held.due(2)
+    assert not over.disowned
 
 
 def test_a_goodbye_ends_all_that_is_not_reported_later() -> None:

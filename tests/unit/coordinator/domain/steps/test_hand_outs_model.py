@@ -6,7 +6,7 @@ transaction followed by what the coordinator then tells the hand-outs, as the se
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -33,6 +33,8 @@ class Row:
     """It is not tried again at once."""
     due: float = 0.0
     """When it is queued again, while it is delayed."""
+    given_to: int | None = None
+    """The process that it began for with the answer to a poll."""
 
     def move(self, event: StepEvent) -> None:
         self.state = advance_step(self.state, event)
@@ -44,6 +46,11 @@ class Agent:
 
     process: int = 1
     runs: dict[str, int] = field(default_factory=dict)
+    on_the_way: list[tuple[str, int]] = field(default_factory=list)
+    """What answers to its polls bring, if they arrive: in any order, once or twice."""
+    polled: set[tuple[str, int]] = field(default_factory=set)
+    """What they have brought: it came to its end, or runs."""
+    declined: set[tuple[str, int]] = field(default_factory=set)
 
 
 class HandOutsAndDatabase(RuleBasedStateMachine):
@@ -53,8 +60,11 @@ class HandOutsAndDatabase(RuleBasedStateMachine):
         self.rows = {step: Row(delays=step in DELAYED) for step in STEPS}
         self.agents = {agent: Agent() for agent in AGENTS}
         self.hand_outs = HandOuts(accept_seconds=ACCEPT)
+        self.restarted = False
+        self.taken_back: set[tuple[str, int]] = set()
+        """As if nobody ever had them."""
 
-    def hand_out(self, step: str, state: HandOutState) -> HandOut:
+    def hand_out(self, step: str, state: HandOutState, *, is_known: bool = True) -> HandOut:
         row = self.rows[step]
         return HandOut(
             step_id=step,
@@ -65,11 +75,12 @@ class HandOutsAndDatabase(RuleBasedStateMachine):
             deadline=0.0,
             term_seconds=LEASE,
             lease_seconds=LEASE,
-            instance=str(self.agents[row.holder].process),
+            instance=str(self.agents[row.holder].process) if is_known else None,
         )
 
-    def begin(self, step: str) -> None:
-        self.hand_outs.begin(self.hand_out(step, HandOutState.RUNNING), self.now)
+    def begin(self, step: str, *, is_known: bool = True) -> None:
+        hand_out = self.hand_out(step, HandOutState.RUNNING, is_known=is_known)
+        self.hand_outs.begin(hand_out, self.now)
         if self.rows[step].cancelled:
             self.hand_outs.cancel_one(step, self.now)
 
@@ -78,7 +89,7 @@ class HandOutsAndDatabase(RuleBasedStateMachine):
         row = self.rows[step]
         if row.state is StepState.READY:
             row.move(StepEvent.OFFER)
-            row.epoch, row.holder = row.epoch + 1, agent
+            row.epoch, row.holder, row.given_to = row.epoch + 1, agent, None
             self.hand_outs.offer(self.hand_out(step, HandOutState.OFFERED), self.now)
 
     @rule(step=steps, agent=agents, epoch=st.integers(1, 5))
@@ -91,6 +102,61 @@ class HandOutsAndDatabase(RuleBasedStateMachine):
             self.agents[agent].runs[step] = epoch
         if row.state is StepState.RUNNING:
             self.begin(step)
+
+    @rule(step=steps, agent=agents)
+    def begin_with_a_poll(self, step: str, agent: str) -> None:
+        row, its = self.rows[step], self.agents[agent]
+        if row.state is not StepState.READY:
+            return
+        row.move(StepEvent.OFFER)
+        row.move(StepEvent.ACCEPT)
+        row.epoch, row.holder, row.given_to = row.epoch + 1, agent, its.process
+        hand_out = self.hand_out(step, HandOutState.RUNNING)
+        self.hand_outs.begin(replace(hand_out, confirmed=False, with_polls=True), self.now)
+        its.on_the_way.append((step, row.epoch))
+
+    @rule(agent=agents, newest=st.booleans())
+    def an_answer_arrives(self, agent: str, newest: bool) -> None:
+        its = self.agents[agent]
+        if its.on_the_way:
+            step, epoch = its.on_the_way.pop(-1 if newest else 0)
+            if (step, epoch) not in its.polled:
+                assert (step, epoch) not in self.taken_back
+                its.polled.add((step, epoch))
+                its.runs[step] = epoch
+
+    @rule(agent=agents)
+    def an_answer_is_lost(self, agent: str) -> None:
+        if self.agents[agent].on_the_way:
+            self.agents[agent].on_the_way.pop(0)
+
+    @rule(agent=agents)
+    def poll(self, agent: str) -> None:
+        self.renew(agent)
+        self.find_of_before(agent)
+        its, process = self.agents[agent], str(self.agents[agent].process)
+        for one in self.hand_outs.to_be_told(agent, process, self.now):
+            assert self.hand_outs.tell_again(one.lease, process, self.now)
+            its.on_the_way.append(one.lease)
+            if one.lease in its.declined:
+                assert self.restarted, "it was told that"
+                self.hand_outs.decline(agent, process, [one.lease], self.now)
+
+    def find_of_before(self, agent: str) -> None:
+        its = self.agents[agent]
+        for one in self.hand_outs.of_unknown_processes(agent, list(its.runs.items())):
+            if self.rows[one.step_id].given_to == its.process:
+                assert self.hand_outs.tell_again(one.lease, str(its.process), self.now)
+
+    @rule(agent=agents)
+    def decline(self, agent: str) -> None:
+        """Whatever comes with the next answer, now and later."""
+        its = self.agents[agent]
+        self.find_of_before(agent)
+        declined = [lease for lease in its.on_the_way if lease not in its.polled]
+        its.polled.update(declined)
+        its.declined.update(declined)
+        self.hand_outs.decline(agent, str(its.process), declined, self.now)
 
     @rule(agent=agents)
     def renew(self, agent: str) -> None:
@@ -108,6 +174,9 @@ class HandOutsAndDatabase(RuleBasedStateMachine):
             assert due.expiry is not None
             assert due.expiry.carry_out()
             row = self.rows[due.step_id]
+            if due.disowned:
+                assert self.agents[due.holder].runs.get(due.step_id) != due.epoch, "it has it"
+                self.taken_back.add(due.lease)
             if row.epoch == due.epoch and row.state is StepState.OFFERED:
                 row.move(StepEvent.EXPIRE)
             elif row.epoch == due.epoch and row.state is StepState.RUNNING and due.runs:
@@ -155,12 +224,13 @@ class HandOutsAndDatabase(RuleBasedStateMachine):
 
     @rule()
     def the_coordinator_restarts(self) -> None:
+        self.restarted = True
         self.hand_outs = HandOuts(accept_seconds=ACCEPT)
         for step, row in self.rows.items():
             if row.state is StepState.OFFERED:
                 self.hand_outs.offer(self.hand_out(step, HandOutState.OFFERED), self.now)
             elif row.state is StepState.RUNNING:
-                self.begin(step)
+                self.begin(step, is_known=False)
 
     @rule(seconds=st.floats(10, 1000))
     def the_coordinator_is_paused(self, seconds: float) -> None:
@@ -174,6 +244,9 @@ class HandOutsAndDatabase(RuleBasedStateMachine):
     def an_agent_restarts(self, agent: str, remembers: bool) -> None:
         its = self.agents[agent]
         its.process += 1
+        its.on_the_way.clear()
+        its.polled.clear()
+        its.declined.clear()
         if not remembers:
             its.runs.clear()
         self.hand_outs.take_over(agent, str(its.process), list(its.runs.items()), self.now)
@@ -183,6 +256,7 @@ class HandOutsAndDatabase(RuleBasedStateMachine):
     def an_agent_says_goodbye(self, agent: str) -> None:
         its = self.agents[agent]
         its.runs.clear()
+        its.on_the_way.clear()
         self.hand_outs.leave(agent, str(its.process), [], self.now)
         self.expire()
         assert not [one for one in self.hand_outs.held_by(agent) if one.runs]
