@@ -71,6 +71,7 @@ class Intake:
         """What answers to polls brought last, which may come once more, and whether it was taken:
         what was not goes to somebody else, so it is never begun later, either."""
         self._declined: list[LeaseRef] = []
+        self.takes_begun = True
         self._over: list[LeaseRef] = []
         self._in_hand: set[LeaseRef] = set()
         self.none_accepting = asyncio.Event()
@@ -151,9 +152,17 @@ class Intake:
         declined, self._declined = self._declined, []
         return declined
 
-    async def take_begun(self, specs: Sequence[StepSpec], sent_at: float, credential: str) -> None:
+    async def take_begun(
+        self, begun: Sequence[StepSpec | LeaseRef], sent_at: float, credential: str
+    ) -> None:
         """Begin what came with the answer to a poll, by that credential; their leases count from
-        `sent_at`."""
+        `sent_at`. From one that can't be understood on, steps are accepted: the coordinator is
+        newer than this agent, and would give it that one again and again."""
+        specs = [one for one in begun if isinstance(one, StepSpec)]
+        for lease in (one for one in begun if not isinstance(one, StepSpec)):
+            logger.error("step %s is not understood: is this agent too old?", lease.step_id)
+            self._declined.append(lease)
+            self.takes_begun = False
         await asyncio.gather(*[self._take_begun(spec, sent_at, credential) for spec in specs])
 
     async def _take_begun(self, spec: StepSpec, sent_at: float, credential: str) -> None:

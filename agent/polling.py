@@ -169,7 +169,7 @@ class Polling:
             warm=self._sources.warm(),
             seen=self._seen,
             instance=self._instance,
-            takes_begun=True,
+            takes_begun=self._intake.takes_begun,
             declined=self._intake.declined(),
         )
 

@@ -7,6 +7,7 @@ the two sides may be of different versions.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
@@ -303,9 +304,10 @@ class StepSpec(WireModel):
 
 class PollResponse(WireModel):
     offers: list[Offer] = []
-    begun: list[StepSpec] = []
+    begun: list[Annotated[StepSpec | LeaseRef, Field(union_mode="left_to_right")]] = []
     """Accepted already: these run. Told with each answer until a poll or a renewal names them, so
-    that what the agent has had before comes once more where two answers were on their way."""
+    that what the agent has had before comes once more where two answers were on their way. A lease
+    is what an agent reads of one that it can't understand; all else in the answer is obeyed."""
     held_seconds: float = Field(default=0.0, ge=0)
     """How long the poll had been here when the leases of `begun` began: they count from when it was
     sent and this much more."""

@@ -114,6 +114,8 @@ class FakeCoordinator:
         self._changed = asyncio.Condition()
         self._polling = 0
         self._poll_number = 0
+        self.newer_words: dict[str, Any] = {}
+        """What specs of begun steps say beside, or instead."""
         self.lose_answers = 0
         """How many answers to polls, of those that bring begun steps, never arrive."""
         self.poll_answer_delay = 0.0
@@ -264,6 +266,8 @@ class FakeCoordinator:
                 if number != self._poll_number:
                     return web.json_response(PollResponse(seen=poll.seen).to_json())
                 answer = self._news(poll).to_json()
+                for spec in answer.get("begun", []):
+                    spec |= self.newer_words
                 if self.lose_answers and answer.get("begun"):
                     self.lose_answers -= 1
                     assert request.transport is not None
@@ -296,7 +300,7 @@ class FakeCoordinator:
             self.steps[lease.step_id].given_to_a_poll = False
         untold = [step for step in self.steps.values() if step.given_to_a_poll]
         untold = [step for step in untold if step.state == "running"]
-        new = [step for step in self.steps.values() if step.state == "begins"]
+        new = [step for step in self.steps.values() if step.state == "begins" and poll.takes_begun]
         new = new[: max(poll.free - len(untold), 0)]
         if not look:
             for step in new:

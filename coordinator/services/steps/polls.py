@@ -194,7 +194,7 @@ class Polls:
         cancels = self._hand_outs.cancels_of(holder_of(agent_id))
         return PollResponse(
             offers=offers,
-            begun=begun,
+            begun=[*begun],
             held_seconds=max(waiter.begun_at - waiter.came_at, 0.0),
             cancels=[_lease(item) for item in cancels],
             lost=lost,

@@ -141,3 +141,18 @@ async def test_one_that_can_t_be_begun_is_declined_where_that_can_t_be_reported(
     async with bench.agent():
         await ended(step)
     assert (step.text, step.epoch, step.declined) == ("done\n", 2, 1)
+
+
+async def test_one_that_is_not_understood_is_declined_and_all_else_goes_on(bench: Bench) -> None:
+    """As of a newer coordinator; from then on the agent takes offers."""
+    bench.coordinator.newer_words = {"timeoutSeconds": "as long as it takes"}
+    unknown = bench.coordinator.add_begun("echo never")
+    async with bench.agent():
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not unknown.declined:
+                await asyncio.sleep(0.01)
+        offered = bench.coordinator.add_step("echo done")
+        await ended(offered)
+    assert (offered.text, unknown.text) == ("done\n", "")
+    assert bench.coordinator.polls[0].takes_begun is True
+    assert bench.coordinator.polls[-1].takes_begun is False
