@@ -13,7 +13,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from tests import compiled_once, scratch, workers
+from tests import compiled_once, rewritten_once, scratch, workers
 from tests.workers import GroupScheduling, rank
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ _SCRATCH = pytest.StashKey[Path | None]()
 def pytest_configure(config: pytest.Config) -> None:
     # Workers have it of the process that started them.
     config.stash[_SCRATCH] = scratch.begin()
+    rewritten_once.begin(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
