@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import ssl
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from aiohttp import web
 from coordinator.domain.outbox.calls import Reply
 from coordinator.domain.outbox.registry_tries import Challenge, challenge_of, token_call
 from pipelines_schema.contract_images import RegistryLogin
+from tests.e2e.nursery import run_pushrod
 from tests.integration.agent.test_host_authorities import certificate_with_key
 from tests.integration.coordinator_fixture import Coordinator, open_coordinator
 
@@ -166,14 +166,11 @@ def test_a_token_is_asked_for_where_the_registry_says() -> None:
 
 async def doctor(*arguments: str, data: Path, **environment: str) -> dict[str, dict[str, Any]]:
     """Findings by name."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pushrod", "doctor", "--json", "--engine", "none"),
-        *("--data", str(data), "--listen", "127.0.0.1:0", *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, **environment},
-    )
-    told, _ = await process.communicate()
-    assert PASSWORD.encode() not in told
+    words = ["doctor", "--json", "--engine", "none", "--data", str(data)]
+    words += ["--listen", "127.0.0.1:0", *arguments]
+    done = await asyncio.to_thread(run_pushrod, words, {**os.environ, **environment})
+    told = done.stdout
+    assert PASSWORD.encode() not in told + done.stderr
     return {one["name"]: one for one in json.loads(told)["findings"]}
 
 

@@ -7,7 +7,6 @@ import ipaddress
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.e2e.processes import READY, Process
 from tests.integration.coordinator_fixture import (
     ONE_STEP,
     Answer,
@@ -289,45 +289,35 @@ async def test_a_repository_over_the_limit_is_refused(
 async def test_a_coordinator_killed_after_its_answer_builds_at_its_next_start(
     repository: Repository, tmp_path: Path
 ) -> None:
-    data = tmp_path / "killed"
-    environment = os.environ | {
-        "PUSHROD_ALLOW_HTTP_REPOSITORIES": "true",
-        "PUSHROD_ALLOW_PRIVATE_ADDRESSES": "true",
-        "PUSHROD_FETCH_RETRY_SECONDS": "0.1",
-        "PUSHROD_FETCH_ATTEMPTS": "100",
-    }
-    port = free_port()
-
-    async def start() -> asyncio.subprocess.Process:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pushrod", "coordinator"),
-            *("--data", str(data), "--listen", f"127.0.0.1:{port}"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=environment,
-        )
-        assert process.stdout is not None
-        async with asyncio.timeout(90):
-            while not (await process.stdout.readline()).startswith(b"ready "):
-                assert process.returncode is None
-        return process
-
-    process = await start()
-    async with aiohttp.ClientSession() as session:
-        coordinator = Coordinator(data, {}, session, port)
-        _, hook = await remote_project(coordinator, repository.url)
-        sha = await repository.push({".pushrod.yml": ONE_STEP})
-        repository.forge.status = 503
-        answer = await hook.github("push", push_payload(repository.url, sha), delivery="d", wait=0)
-        answer.expect(202)
-        process.kill()
-        await process.wait()
-        repository.forge.status = None
-        process = await start()
-        assert (await until_settled(hook, "d"))["status"] == "processed"
-        assert len(await coordinator.admin.builds(hook.project)) == 1
-        process.terminate()
-        await process.communicate()
+    data, port = tmp_path / "killed", free_port()
+    process = Process(
+        *("coordinator", "--data", str(data), "--listen", f"127.0.0.1:{port}"),
+        log=tmp_path / "killed.log",
+        settings={
+            "allow_http_repositories": "true",
+            "allow_private_addresses": "true",
+            "fetch_retry_seconds": "0.1",
+            "fetch_attempts": "100",
+        },
+    )
+    try:
+        await asyncio.to_thread(process.start, READY.pattern)
+        async with aiohttp.ClientSession() as session:
+            coordinator = Coordinator(data, {}, session, port)
+            _, hook = await remote_project(coordinator, repository.url)
+            sha = await repository.push({".pushrod.yml": ONE_STEP})
+            repository.forge.status = 503
+            answer = await hook.github(
+                "push", push_payload(repository.url, sha), delivery="d", wait=0
+            )
+            answer.expect(202)
+            await asyncio.to_thread(process.kill)
+            repository.forge.status = None
+            await asyncio.to_thread(process.start, READY.pattern)
+            assert (await until_settled(hook, "d"))["status"] == "processed"
+            assert len(await coordinator.admin.builds(hook.project)) == 1
+    finally:
+        await asyncio.to_thread(process.stop)
 
 
 # Built by hand

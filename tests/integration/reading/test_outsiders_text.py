@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sqlite3
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.e2e.processes import READY, Process
 from tests.integration.coordinator_fixture import (
     ONE_STEP,
     PATIENCE_SECONDS,
@@ -173,21 +172,10 @@ class KilledCoordinator:
     """One in a process of its own, which is killed whenever it has begun to read a push."""
 
     data: Path
-    port: int
-    process: asyncio.subprocess.Process | None = None
+    process: Process
 
     async def start(self) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pushrod", "coordinator"),
-            *("--data", str(self.data), "--listen", f"127.0.0.1:{self.port}"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=os.environ | {f"PUSHROD_{name.upper()}": "true" for name in LOCAL},
-        )
-        assert self.process.stdout is not None
-        async with asyncio.timeout(90):
-            while not (await self.process.stdout.readline()).startswith(b"ready "):
-                assert self.process.returncode is None
+        await asyncio.to_thread(self.process.start, READY.pattern)
 
     async def kill_when_begun(self, times: int) -> None:
         """Once that many processes have begun to read a push and not ended."""
@@ -201,21 +189,24 @@ class KilledCoordinator:
             return connection.execute("SELECT max(processes) FROM begun_pushes").fetchone()[0]
 
     async def kill(self) -> None:
-        assert self.process is not None
-        if self.process.returncode is None:
-            self.process.kill()
-        await self.process.communicate()
+        await asyncio.to_thread(self.process.kill)
 
 
 @asynccontextmanager
 async def killed_coordinator(
     folder: Path,
 ) -> AsyncIterator[tuple[KilledCoordinator, Coordinator]]:
-    killed = KilledCoordinator(folder / "killed", free_port())
+    data, port = folder / "killed", free_port()
+    process = Process(
+        *("coordinator", "--data", str(data), "--listen", f"127.0.0.1:{port}"),
+        log=folder / "killed.log",
+        settings=dict.fromkeys(LOCAL, "true"),
+    )
+    killed = KilledCoordinator(data, process)
     await killed.start()
     try:
         async with aiohttp.ClientSession() as session:
-            yield killed, Coordinator(killed.data, {}, session, killed.port)
+            yield killed, Coordinator(data, {}, session, port)
     finally:
         await killed.kill()
 
