@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,29 +123,49 @@ async def _run_all(settings: Settings, local: LocalAgent) -> None:
         await _run_both(settings, replace(local, emit=emit))
 
 
+@dataclass(slots=True)
+class _Ending:
+    """What signals end: the coordinator, and once there is an agent, that first. One handler for
+    all of it: a signal that came before the agent may be acted on after."""
+
+    stop_coordinator: asyncio.Event = field(default_factory=asyncio.Event)
+    agent: PatientAgent | None = None
+
+    def drain(self) -> None:
+        if self.agent is None:
+            self.stop_coordinator.set()
+        else:
+            self.agent.begin_drain()
+
+    def cancel(self) -> None:
+        if self.agent is None:
+            self.stop_coordinator.set()
+        else:
+            self.agent.cancel_all()
+
+
 async def _run_both(settings: Settings, local: LocalAgent) -> None:
     from pushrod.serving import on_signals
 
-    stop_coordinator = asyncio.Event()
+    ending = _Ending()
     serving: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as group:
         coordinator = group.create_task(
-            serve_coordinator(settings, serving.set_result, stop_coordinator)
+            serve_coordinator(settings, serving.set_result, ending.stop_coordinator)
         )
-        with on_signals(drain=stop_coordinator.set, cancel=stop_coordinator.set):
+        with on_signals(drain=ending.drain, cancel=ending.cancel):
             waiting: set[asyncio.Future[Any]] = {coordinator, serving}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if not serving.done() or coordinator.done() or stop_coordinator.is_set():
-            return
-        agent = _agent_at(serving.result(), settings, local)
-        with on_signals(drain=agent.begin_drain, cancel=agent.cancel_all):
+            if not serving.done() or coordinator.done() or ending.stop_coordinator.is_set():
+                return
+            agent = ending.agent = _agent_at(serving.result(), settings, local)
             running = group.create_task(agent.run())
             announcing = group.create_task(_announce(serving.result(), settings, agent))
             waiting = {running, coordinator}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             agent.begin_drain()
             announcing.cancel()
-        stop_coordinator.set()
+        ending.stop_coordinator.set()
 
 
 def _agent_at(url: str, settings: Settings, local: LocalAgent) -> PatientAgent:

@@ -125,13 +125,14 @@ def test_a_signal_at_any_moment_of_the_start_ends_it_without_a_traceback(
 
 
 @SIGNALS
+@EACH
 def test_a_signal_after_the_imports_ends_a_start_without_a_traceback(
-    number: signal.Signals, tmp_path: Path
+    command: list[str], number: signal.Signals, tmp_path: Path
 ) -> None:
     for moment in LATER_MOMENTS:
         data, log = tmp_path / f"data{moment:.2f}", tmp_path / f"log{moment:.2f}"
         with log.open("wb") as output:
-            words = [*COORDINATOR, "--data", str(data)]
+            words = [*command, "--data", str(data)]
             process = fork_pushrod(words, {**os.environ, "HOME": str(data)}, output.fileno())
         time.sleep(moment)
         process.send_signal(number)
