@@ -26,7 +26,7 @@ from coordinator.domain import errors
 from coordinator.domain.lifecycle import IllegalTransition
 from coordinator.domain.people.client_address import client_address
 from coordinator.domain.people.permissions import Principal, Right
-from coordinator.storage.trouble import trouble_of
+from coordinator.storage.trouble import tell_fault, trouble_of
 
 log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ STATUS: dict[type[errors.CoordinatorError], int] = {
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         _refuse_nul(request)
-        return await handler(request)
+        return await _cut_off_where_it_breaks(request, handler)
     except errors.CoordinatorError as error:
         status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
         response = error_answer(request, status, error.message, error.details, **error.fields)
@@ -84,6 +84,22 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
             return request.app[TROUBLES].answer(request, trouble)
         log.exception("request failed", method=request.method, path=request.path)
         return error_answer(request, 500, "internal error: see the coordinator's log")
+
+
+async def _cut_off_where_it_breaks(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """An answer of which something was sent has no other one in its place: that would be read as
+    the rest of its body, of which the length was told."""
+    try:
+        return await handler(request)
+    except (asyncio.CancelledError, ConnectionError):
+        raise
+    except Exception as error:
+        if request.writer.output_size == 0:
+            raise
+        tell_fault(log, "an answer broke off", error, path=request.path)
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the answer broke off") from error
 
 
 def _refuse_nul(request: web.Request) -> None:
