@@ -99,7 +99,7 @@ async def _cut_off_where_it_breaks(request: web.Request, handler: Handler) -> we
         tell_fault(log, "an answer broke off", error, path=request.path)
         if request.transport is not None:
             request.transport.abort()
-        raise ConnectionResetError("the answer broke off") from error
+        return web.Response(status=500)  # which nobody gets: the connection is gone
 
 
 def _refuse_nul(request: web.Request) -> None:

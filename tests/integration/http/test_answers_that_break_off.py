@@ -49,7 +49,11 @@ async def stored(coordinator: Coordinator) -> tuple[AgentCaller, str, str]:
 @pytest.mark.parametrize("fault", FAULTS, ids=["trouble", "refusal", "fault"])
 @pytest.mark.parametrize("sent", [0, 100])
 async def test_a_download_that_fails_is_cut_off(
-    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch, fault: Exception, sent: int
+    coordinator: Coordinator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Exception,
+    sent: int,
 ) -> None:
     agent, path, batch = await stored(coordinator)
     assert (await coordinator.admin.get(path)).body == CONTENT
@@ -68,5 +72,6 @@ async def test_a_download_that_fails_is_cut_off(
         await coordinator.admin.get(path)
     with pytest.raises(aiohttp.ClientError):
         await agent.post(batch, {"stepId": path.split("/")[3], "names": ["o"]})
+    assert "Error handling request" not in caplog.text, "aiohttp would say it once more"
     monkeypatch.undo()
     assert (await coordinator.admin.get(path)).body == CONTENT
