@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -235,12 +234,30 @@ def _may_use(places: EnginePlaces) -> bool:
 
 def folder_bytes(folder: Path) -> int:
     """The disk space that a folder's files take (blocks, not lengths)."""
-    blocks = 0
-    if not folder.is_dir():
-        return blocks
-    # By descriptors: for whole paths the kernel would walk down each of a million of them.
-    for _, _, names, inside in os.fwalk(folder):
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                blocks += os.stat(name, dir_fd=inside, follow_symlinks=False).st_blocks
+    blocks, folders = 0, [str(folder)]
+    while folders:
+        place = folders.pop()
+        try:
+            opened = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # gone meanwhile, or deeper than a path can say
+            continue
+        try:
+            # By a descriptor the kernel need not walk down the whole path for each of a million
+            # files: a third less to do. os.fwalk does that, too, but has a descriptor open, and a
+            # frame of our stack, for each folder above, and scripts make them as deep as they like.
+            with os.scandir(opened) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(f"{place}/{entry.name}")
+                    else:
+                        blocks += _blocks(entry)
+        finally:
+            os.close(opened)
     return blocks * 512
+
+
+def _blocks(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_blocks
+    except FileNotFoundError:
+        return 0
