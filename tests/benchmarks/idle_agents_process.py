@@ -76,6 +76,7 @@ async def main(url: str, token: str, count: int) -> None:
                 disk={"freeBytes": 10**11, "totalBytes": 10**12, "floorBytes": 10**9},
                 capabilities=["users", "shells", "inputs", "services"],
                 instance=uuid4().hex,
+                takes_begun=True,
             )
             await IdleAgent(client, counts, request).go_on()
 
