@@ -1,5 +1,6 @@
 """For modules without their own: a forge with a repository, and a project that hears of it; a
-server of git alone, and a work tree; coordinators that lead one after the other, and a clone."""
+server of git alone, and a work tree; a project with its work tree; coordinators that lead one after
+the other, and a clone."""
 
 from __future__ import annotations
 
@@ -16,7 +17,13 @@ from coordinator.objects.places import open_objects
 from coordinator.objects.stores import open_store
 from coordinator.storage.database import Database
 from tests.empty_database import kept_by, put_empty_database
-from tests.integration.coordinator_fixture import Coordinator, open_coordinator
+from tests.integration.coordinator_fixture import (
+    Caller,
+    Coordinator,
+    WorkTree,
+    new_work_tree,
+    open_coordinator,
+)
 from tests.integration.forge_fixture import Forge, Hook, Repository, open_forge, remote_project
 from tests.integration.pushes.git_host import GitHost, git, serving
 from tests.integration.pushes.stored_host import Clone, Lead, Leader, first_clone, leading
@@ -103,3 +110,13 @@ def lead(database: Database, packs: ObjectPackStore, tmp_path: Path) -> Lead:
 @pytest.fixture
 async def clone(tmp_path: Path, lead: Lead) -> Clone:
     return await first_clone(tmp_path / "clone", lead("a"))
+
+
+@pytest.fixture
+async def project(admin: Caller) -> dict[str, Any]:
+    return await admin.new_project("acme", "shop")
+
+
+@pytest.fixture
+async def tree(tmp_path: Path, admin: Caller, project: dict[str, Any]) -> WorkTree:
+    return await new_work_tree(tmp_path, admin, project)

@@ -15,7 +15,6 @@ from tests.integration.coordinator_fixture import (
     Caller,
     Coordinator,
     WorkTree,
-    new_work_tree,
     open_coordinator,
 )
 from tests.integration.pushes.pushers import remote_lines
@@ -25,16 +24,6 @@ from tests.integration.pushes.pushers import remote_lines
 async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
     async with open_coordinator(tmp_path) as coordinator:
         yield coordinator
-
-
-@pytest.fixture
-async def project(admin: Caller) -> dict[str, Any]:
-    return await admin.new_project("acme", "shop")
-
-
-@pytest.fixture
-async def tree(tmp_path: Path, admin: Caller, project: dict[str, Any]) -> WorkTree:
-    return await new_work_tree(tmp_path, admin, project)
 
 
 async def test_a_push_makes_a_build_and_tells_where_it_is(

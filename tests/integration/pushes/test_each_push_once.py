@@ -18,7 +18,6 @@ from tests.integration.coordinator_fixture import (
     WorkTree,
     eventually,
     git,
-    new_work_tree,
     open_coordinator,
 )
 from tests.integration.pushes.pushers import remote_lines
@@ -28,16 +27,6 @@ from tests.integration.pushes.pushers import remote_lines
 async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
     async with open_coordinator(tmp_path) as coordinator:
         yield coordinator
-
-
-@pytest.fixture
-async def project(admin: Caller) -> dict[str, Any]:
-    return await admin.new_project("acme", "shop")
-
-
-@pytest.fixture
-async def tree(tmp_path: Path, admin: Caller, project: dict[str, Any]) -> WorkTree:
-    return await new_work_tree(tmp_path, admin, project)
 
 
 async def test_refs_that_moved_unrecorded_are_built_once_after_a_restart(

@@ -15,7 +15,6 @@ from tests.integration.coordinator_fixture import (
     Coordinator,
     WorkTree,
     git,
-    new_work_tree,
     open_coordinator,
     try_git,
 )
@@ -25,16 +24,6 @@ from tests.integration.coordinator_fixture import (
 async def coordinator(tmp_path: Path) -> AsyncIterator[Coordinator]:
     async with open_coordinator(tmp_path) as coordinator:
         yield coordinator
-
-
-@pytest.fixture
-async def project(admin: Caller) -> dict[str, Any]:
-    return await admin.new_project("acme", "shop")
-
-
-@pytest.fixture
-async def tree(tmp_path: Path, admin: Caller, project: dict[str, Any]) -> WorkTree:
-    return await new_work_tree(tmp_path, admin, project)
 
 
 async def test_only_who_may_build_can_push(
