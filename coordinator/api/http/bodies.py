@@ -11,6 +11,10 @@ from coordinator.domain.errors import TooSlow
 from coordinator.git.client_pace import SLOWEST_BYTES_A_SECOND, Pace
 
 
+class ShortBody(Exception):
+    """A body has another length than was told: what is stored of it was damaged."""
+
+
 async def pieces(
     request: web.Request,
     *,
@@ -42,7 +46,8 @@ async def sent(
 ) -> web.StreamResponse:
     """The prepared response with its body written, unless only its head was asked for: the bytes
     would be taken for the next answer. A client that takes next to nothing for
-    `idle_seconds` is cut off, in the middle: half an answer must not look whole."""
+    `idle_seconds` is cut off, in the middle: half an answer must not look whole. Raises ShortBody,
+    upon which the answer is cut off, too: else the next one would be read as its rest."""
     pace = Pace(grace_seconds=request.app[CORE].settings.idle_seconds)
     if request.method == "HEAD":
         return response
@@ -55,5 +60,7 @@ async def sent(
             if request.transport is not None:
                 request.transport.abort()
             return response
+    if response.content_length not in (None, pace.moved_bytes):
+        raise ShortBody(f"{pace.moved_bytes} bytes came of {response.content_length}")
     await response.write_eof()
     return response

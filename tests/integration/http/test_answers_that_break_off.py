@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -75,3 +76,18 @@ async def test_a_download_that_fails_is_cut_off(
     assert "Error handling request" not in caplog.text, "aiohttp would say it once more"
     monkeypatch.undo()
     assert (await coordinator.admin.get(path)).body == CONTENT
+
+
+async def test_a_body_that_is_shorter_than_was_told_is_cut_off(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a damaged file: the next answer of the connection would be read as its rest."""
+    _, path, _ = await stored(coordinator)
+
+    async def short(*_: object) -> AsyncIterator[bytes]:
+        yield CONTENT[:100]
+
+    monkeypatch.setattr(ObjectBlobStore, "get", short)
+    with pytest.raises(aiohttp.ClientError):
+        async with asyncio.timeout(20):
+            await coordinator.admin.get(path)
