@@ -53,7 +53,8 @@ class Waiter:
     instance: str | None = None
     woken: Bell = field(default_factory=Bell)
     offers: list[Offer] = field(default_factory=list)
-    begun: list[StepSpec] = field(default_factory=list)
+    begun: list[StepSpec | LeaseRef] = field(default_factory=list)
+    """Specs: leases are what old agents read of them."""
     begun_at: float = 0.0
     """When the first of their leases began."""
 
@@ -194,7 +195,7 @@ class Polls:
         cancels = self._hand_outs.cancels_of(holder_of(agent_id))
         return PollResponse(
             offers=offers,
-            begun=[*begun],
+            begun=begun,
             held_seconds=max(waiter.begun_at - waiter.came_at, 0.0),
             cancels=[_lease(item) for item in cancels],
             lost=lost,
