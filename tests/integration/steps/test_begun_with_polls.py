@@ -137,6 +137,21 @@ async def test_a_coordinator_that_began_since_tells_it_too(coordinator: Coordina
     assert step_row(coordinator) == RUNS | {"state": "succeeded"}
 
 
+async def test_a_coordinator_that_began_since_tells_no_other_process(
+    coordinator: Coordinator,
+) -> None:
+    """The one that it was given to may run it: its lease is waited for."""
+    agent, _ = await new_agent_and_build(coordinator)
+    await begun(agent)
+    await coordinator.restart()
+    poll = holding(agent, **TWO)
+    await polled(coordinator, agent)
+    await asyncio.sleep(0.1)
+    assert not poll.done()
+    assert step_row(coordinator) == RUNS
+    poll.cancel()
+
+
 async def test_another_process_never_had_it_and_it_goes_back_uncounted(
     coordinator: Coordinator,
 ) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from coordinator.domain.steps.scheduling import Queue, QueueClass, WaitingAgent
-from coordinator.services.steps.queue_loop import Came, _begin_of
+from coordinator.services.steps.queue_loop import Came, _begin_of, _Round
 
 QUEUE = Queue(
     wants=QueueClass(id="class", account_id="default", labels={}),
@@ -40,3 +41,17 @@ async def test_what_is_to_be_offered_is_offered_whoever_found_nothing_beside_it(
     begins = Begins(Came.BEGUN, Came.BEGUN, *(last if is_first else reversed(last)))
     given, end = await _begin_of(begins, QUEUE, agents(6))
     assert ([agent.agent_id for agent in given], end) == (["0", "1"], Came.TO_BE_OFFERED)
+
+
+def test_what_is_to_be_offered_is_offered_to_polls_that_still_wait() -> None:
+    """Of those that were given something the answer is on its way."""
+    one, other = (
+        WaitingAgent(agent_id=name, account_id=None, labels={}, free=2, process=name)
+        for name in ("one", "other")
+    )
+    begins = replace(QUEUE, project_id="begins")
+    round_ = _Round([QUEUE, begins], [one, other], {}, None)
+    round_.note(begins, [one], Came.NONE_LEFT)
+    round_.note(QUEUE, [], Came.TO_BE_OFFERED)
+    assert round_.assigned() == []
+    assert round_.to_offer() == ([QUEUE], [other])
