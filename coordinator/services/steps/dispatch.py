@@ -243,7 +243,7 @@ class Dispatch:
         if self.has_left(agent):
             self._hand_outs.decline(step.holder or "", instance, [(step.id, step.epoch)], now)
         else:
-            self._polls.give_begun(step.holder or "", instance, (spec, now))
+            self._polls.give_begun(step.holder or "", (spec, now))
 
     # What others tell us
 

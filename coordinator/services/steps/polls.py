@@ -122,19 +122,18 @@ class Polls:
         waiter.woken.set()
         return True
 
-    def give_begun(self, holder: str, instance: str, begun: Begun) -> None:
+    def give_begun(self, holder: str, begun: Begun) -> None:
         """Answer the poll with a step that runs. Where it ended meanwhile, the next one of that
         process is answered with it."""
-        waiter = self._waiter(holder)
-        if waiter is not None and waiter.instance == instance:
+        if waiter := self._waiter(holder):
             waiter.give_begun(*begun)
             waiter.woken.set()
 
     def has_left(self, agent: WaitingAgent) -> bool:
-        """The process said goodbye, or was sent away: no poll of it is answered any more."""
-        if self._presence.has_ended(agent.agent_id, agent.process):
-            return True
-        return agent.agent_id not in self._waiters and not self._presence.has_said(agent.agent_id)
+        """The process said goodbye, was sent away, or another one has polled in its place."""
+        said = self._presence.said(agent.agent_id)
+        gone = said is None or said.process != agent.process
+        return gone or self._presence.has_ended(agent.agent_id, agent.process)
 
     def takes_a_slot(self, holder: str) -> None:
         """The poll that waits may have been sent before this was accepted; the next one knows."""

@@ -148,11 +148,6 @@ class Presence:
             return None
         return replace(heard.said, paused=True) if self.is_paused(agent_id) else heard.said
 
-    def has_said(self, agent_id: str) -> bool:
-        """Whether it polled here, and was not sent away since."""
-        heard = self._heard.get(agent_id)
-        return heard is not None and heard.said is not None
-
     def takes_nothing(self, agent_id: str) -> None:
         """Until its next poll."""
         if heard := self._heard.get(agent_id):

@@ -135,6 +135,22 @@ async def test_one_that_is_being_committed_while_its_agent_leaves_goes_to_anothe
     assert step_row(coordinator)["lost_count"] == 0
 
 
+async def test_one_that_begins_while_another_process_takes_its_agents_place_is_that_ones(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not told to that one as it was begun for the first, which may live."""
+    held = Held(monkeypatch)
+    agent, _ = await new_agent_and_build(coordinator)
+    poll = holding(agent, **ONE)
+    await held.is_reached.wait()
+    other = holding(agent, **TWO)
+    assert (await poll)["begun"] == []
+    held.may_go_on.set()
+    async with asyncio.timeout(SOON_SECONDS):
+        [spec] = (await other)["begun"]
+    assert step_row(coordinator) == RUNS | {"epoch": spec["epoch"]}
+
+
 async def test_none_begins_at_an_agent_that_was_paused_meanwhile(
     coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
